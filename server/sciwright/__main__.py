@@ -1,0 +1,5 @@
+"""`python -m sciwright`."""
+
+from sciwright.cli import main
+
+main()

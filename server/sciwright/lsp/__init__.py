@@ -1,0 +1,1 @@
+"""The language server: one small module for each feature; handlers only translate."""

@@ -1,0 +1,1 @@
+"""How far a candidate was proven before it reaches the buffer."""

@@ -1,0 +1,1 @@
+"""Fine-tunes the model behind sciwright. It imports `sciwright`, never the other way round."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sciwright.lexing import lines_in_strings
 from sciwright.lines import line_end, split_lines
 from sciwright.tasks import Task, find_tasks
 
@@ -60,30 +61,28 @@ def find_again(source: str, task: Task, earlier: str, trigger: str = "Task") -> 
 
 def _indented(code: str, indent: str) -> list[str]:
     """Return the lines of `code` at `indent`; lines inside a multi-line string stay where they are."""
-    lines = code.split("\n")
-    inside = _string_lines(code) if indent else set()
+    lines = [line.rstrip("\r\n") for line in split_lines(code)]
+    inside = lines_in_strings(code) - _docstring_lines(code) if indent else set()
     return [
         line if number in inside or not line.strip() else indent + line for number, line in enumerate(lines)
     ]
 
 
-def _string_lines(code: str) -> set[int]:
-    """Return the lines (from 0) that begin inside a string, where white space is part of the value."""
+def _docstring_lines(code: str) -> set[int]:
+    """Return the lines (from 0) that begin inside a docstring, which is indented as the code is."""
     import ast
+    import warnings
 
     try:
-        tree = ast.parse(code)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the code's text, not of ours
+            tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return set()
-    docstrings = {
-        node.body[0].value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        and isinstance(node.body[0], ast.Expr)
-    }
     return {
         line
         for node in ast.walk(tree)
-        if isinstance(node, ast.Constant | ast.JoinedStr) and node not in docstrings and node.end_lineno
-        for line in range(node.lineno, node.end_lineno)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and ast.get_docstring(node, clean=False)
+        for line in range(node.body[0].lineno, node.body[0].end_lineno or 0)
     }

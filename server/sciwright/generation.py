@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from sciwright import prompts
 from sciwright.candidates import Candidate, clean
 from sciwright.context import Context, gather
-from sciwright.errors import SciwrightError, UsageError
+from sciwright.errors import SamplerError, UsageError
 from sciwright.samplers.protocol import (
     Finished,
     Message,
@@ -63,7 +63,7 @@ class Done:
         code: Its code, from column 0, without a line end after the last line.
         verdict: How far it was proven; never `REJECTED`.
         candidates: How many were drawn.
-        usage: Tokens used for all of them, where the sampler tells.
+        usage: Tokens used for all of them, where the sampler tells: not for a batch that was stopped early.
         seconds: Wall-clock time from the start.
     """
 
@@ -82,8 +82,8 @@ async def generate(
 ) -> AsyncGenerator[Event, None]:
     """Generate code for `task` of the buffer `text`.
 
-    The first candidate is greedy. Only when it is rejected are the others drawn, in one batch, and the best
-    verdict wins; among equals the first.
+    The first candidate is greedy. Only when it is rejected are the others drawn, in one batch, until one is
+    good enough. The best verdict wins; among equals the first.
 
     Raises:
         UsageError: The task has no text.
@@ -118,19 +118,27 @@ async def generate(
                     number, drawn = first + event.candidate, drawn + 1
                     text = "".join(pieces.get(event.candidate, []))
                     cut = event.reason == "length"
-                    candidate = clean(text, task=task.text, context=context.source, truncated=cut)
+                    candidate = clean(
+                        text,
+                        task=task.text,
+                        context=context.source,
+                        truncated=cut,
+                        trigger=settings.trigger,
+                    )
                     yield CandidateReady(number, candidate)
                     verdict = static.check(candidate.code, at_top_level=not task.indent)
                     yield VerdictReady(number, verdict)
                     if best is None or verdict.tier > best[0].tier:
                         best = verdict, candidate
+                    if verdict.tier >= GOOD_ENOUGH and drawn < first + request.candidates:
+                        break  # out of the stream, which stops the others; else its usage is still to come
 
     if best is None:
-        raise SciwrightError("The model ended without an answer", "Try again, or another model")
+        raise SamplerError("The model ended without an answer", "Try again, or another model")
     verdict, candidate = best
     if verdict.tier is Tier.REJECTED:
         tried = "answer is" if drawn == 1 else f"{drawn} answers are"
-        raise SciwrightError(
+        raise SamplerError(
             f"The model's {tried} not usable: {verdict.reason}",
             "Say the task in other words, allow more candidates, or choose a stronger model",
         )

@@ -16,7 +16,9 @@ SYSTEM = (
 
 def build(source: str, task: Task) -> tuple[Message, ...]:
     """Return the chat prompt for `task` below `source` (see `sciwright.context.Context.source`)."""
-    return Message("system", SYSTEM), Message("user", source + comment(task))
+    # Half a surrogate pair, which an editor can send, is no text that a server takes.
+    text = (source + comment(task)).encode(errors="replace").decode()
+    return Message("system", SYSTEM), Message("user", text)
 
 
 def comment(task: Task) -> str:

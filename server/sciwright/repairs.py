@@ -5,14 +5,16 @@ A repair is kept only where the code does not parse without it and does with it.
 
 import ast
 import re
+import warnings
 from collections.abc import Iterator
 from itertools import accumulate
 
 MAX_NESTING = 90  # brackets; deeper ones can exhaust the stack of Python's parser
-PARSE_BUDGET = 400_000  # characters parsed for one answer, about 0.3 s
+PARSE_BUDGET = 200_000  # characters parsed for one answer, 0.1 to 0.5 s
 
-# Strings and comments.
-STRING = r"(?:\"\"\"|''')[\s\S]*?(?:\"\"\"|''')|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|#[^\n]*"
+# A string; one without an end goes on to the end of its line, or is no match if it has three quotes.
+STRING = r"""\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}|"(?!"")(?:\\.|[^"\\\n])*"?|'(?!'')(?:\\.|[^'\\\n])*'?"""
+LITERAL = rf"(?:(?<!\w)|(?<=\b[rbfuRBFU]))(?:{STRING})"  # an apostrophe in prose starts none
 
 
 class Parser:
@@ -23,11 +25,13 @@ class Parser:
         self._seen: dict[str, ast.Module | SyntaxError] = {}
 
     def __call__(self, text: str) -> ast.Module | SyntaxError:
+        """Return the tree, or why there is none."""
         if text not in self._seen:
             self._seen[text] = self._parse(text)
         return self._seen[text]
 
     def accepts(self, text: str) -> bool:
+        """Return whether the text parses."""
         return isinstance(self(text), ast.Module)
 
     def _parse(self, text: str) -> ast.Module | SyntaxError:
@@ -36,7 +40,9 @@ class Parser:
         if self._left < 0 or max(depths, default=0) > MAX_NESTING:
             return SyntaxError("not examined")
         try:
-            return ast.parse(text)
+            with warnings.catch_warnings():  # of invalid escapes
+                warnings.simplefilter("ignore")
+                return ast.parse(text)
         except SyntaxError as error:
             return error
         except (ValueError, RecursionError, MemoryError) as error:
@@ -50,7 +56,9 @@ def mended(code: str, cut: bool, parse: Parser) -> str:
     return next(filter(parse.accepts, _variants(code, parse)), dedented(code))
 
 
-_BLANKS = dict.fromkeys("\u00a0\u2007\u202f\u3000\f", " ") | dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", "")
+_BLANKS = dict.fromkeys("\u00a0\u2007\u202f\u3000\f", " ") | dict.fromkeys(
+    "\u200b\u200c\u200d\u2060\ufeff", ""
+)
 _QUOTES = dict.fromkeys("“”„", '"') | dict.fromkeys("‘’", "'")
 
 
@@ -60,7 +68,7 @@ def _variants(code: str, parse: Parser) -> Iterator[str]:
         yield text
         error = parse(text)
         if not isinstance(error, IndentationError) or "expected an" in error.msg:
-            continue
+            continue  # a block that is missing cannot be guessed
         mixed = re.search(r"(?m)^\t", text) and re.search(r"(?m)^\t* ", text)
         evened = [_with_tabs_as(4, text), _with_tabs_as(8, text)] if mixed else [text]
         yield from evened
@@ -71,18 +79,14 @@ def _variants(code: str, parse: Parser) -> Iterator[str]:
 
 
 def _outside_strings(code: str, replacements: dict[str, str]) -> str:
-    either = rf"({STRING})|([{''.join(replacements)}])"
+    either = rf"({STRING}|#.*)|([{''.join(replacements)}])"
     return re.sub(either, lambda found: found[1] or replacements[found[2]], code)
 
 
 def _with_tabs_as(size: int, code: str) -> str:
-    return "\n".join(line[: indent(line)].expandtabs(size) + line[indent(line) :] for line in code.split("\n"))
-
-
-def dedented(code: str) -> str:
-    lines = code.split("\n")
-    width = next((indent(line) for line in lines if line.strip()), 0)
-    return "\n".join(_shifted(line, width) for line in lines)
+    return "\n".join(
+        line[: indent(line)].expandtabs(size) + line[indent(line) :] for line in code.split("\n")
+    )
 
 
 def _with_first_line_in_step(code: str) -> str:
@@ -102,9 +106,11 @@ def _without_stray_indents(code: str, parse: Parser) -> str:
         start = error.lineno - 1
         depth = indent(lines[start])
         above = (indent(line) for line in reversed(lines[:start]) if line.strip() and line.lstrip()[0] != "#")
-        end = next((j for j in range(start, len(lines)) if lines[j].strip() and indent(lines[j]) < depth), len(lines))
         width = depth - next(above, 0)
-        lines[start:end] = [_shifted(line, width) for line in lines[start:end]]
+        for i in range(start, len(lines)):
+            if lines[i].strip() and indent(lines[i]) < depth:
+                break
+            lines[i] = _shifted(lines[i], width)
         code = "\n".join(lines)
     return code
 
@@ -118,12 +124,28 @@ def _whole_statements(code: str, parse: Parser) -> str:
             return "\n".join(lines[: tree.body[-1].end_lineno]) if tree.body else ""
         end = min(tree.lineno or 1, len(lines)) - 1
         if "expected 'except'" in tree.msg:  # without a handler the whole try statement goes
-            end = max((j for j in range(end) if lines[j].strip() == "try:"), default=end)
+            end = max((i for i in range(end) if lines[i].strip() == "try:"), default=end)
         del lines[end:]
     return ""
 
 
+def without_open_string(text: str) -> str:
+    """Drop the text from the line on that opens a string of three quotes which has no end."""
+    for found in re.finditer(rf"{LITERAL}|#.*|(?P<open>\"{{3}}|'{{3}})", text):
+        if found["open"]:
+            return text[: text.rfind("\n", 0, found.start()) + 1]
+    return text
+
+
+def dedented(code: str) -> str:
+    """Take the first line's indentation off all lines, as far as they have it."""
+    lines = code.split("\n")
+    width = next((indent(line) for line in lines if line.strip()), 0)
+    return "\n".join(_shifted(line, width) for line in lines)
+
+
 def indent(line: str) -> int:
+    """Return how many blanks and tabs a line begins with."""
     return len(line) - len(line.lstrip(" \t"))
 
 
@@ -134,5 +156,3 @@ def _shifted(line: str, width: int) -> str:
 
 def _line_count(code: str) -> int:
     return code.count("\n") + bool(code)
-
-

@@ -100,9 +100,7 @@ class Settings:
             try:
                 accepted[name] = _convert(value, hints[name], known[name].metadata.get("range"))
             except ValueError as error:
-                problems.append(
-                    f"setting {name!r} from {origin} is not usable ({error}); its default is used"
-                )
+                problems.append(f"setting {name!r} from {origin} is not usable ({error}) and is ignored")
         return replace(self, **accepted), problems
 
 
@@ -110,7 +108,7 @@ def load(environment: Mapping[str, str] = os.environ) -> tuple[Settings, list[st
     """Return the settings from the environment and the user's file, with complaints about bad values.
 
     Raises:
-        UsageError: The user's file is not TOML.
+        UsageError: The user's file is not TOML, or cannot be read.
     """
     names = {f.name for f in fields(Settings)}
     from_environment = {
@@ -121,11 +119,13 @@ def load(environment: Mapping[str, str] = os.environ) -> tuple[Settings, list[st
     settings, problems = Settings().with_values(from_environment, "the environment")
     path = user_file()
     try:
-        from_file = tomllib.loads(path.read_text(encoding="utf-8"))
+        from_file = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return settings, problems
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML ({error})", "Correct it or move it away") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror})") from None
     settings, more = settings.with_values(from_file, str(path))
     return settings, problems + more
 
@@ -152,7 +152,7 @@ def _convert(value: Any, hint: Any, bounds: tuple[float, float] | None) -> Any:
         raise ValueError("a number is expected")
     try:
         number = hint(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("a number is expected") from None
     if hint is int and isinstance(value, float) and value != number:
         raise ValueError("a whole number is expected")

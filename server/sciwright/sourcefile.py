@@ -28,10 +28,16 @@ class SourceFile:
             SciwrightError: The file cannot be written; it is then as it was.
         """
         target = self.path.resolve()
-        text = edit(read(self.path).text)
+        now = read(self.path)
+        text = edit(now.text)
         temporary: str | None = None
         try:
-            data = text.encode(self.encoding)
+            if now.text.encode(now.encoding) != target.read_bytes():  # some have two forms of one character
+                raise SciwrightError(
+                    f"{self.path} cannot be written as it is in its encoding {now.encoding}",
+                    "Save the file as UTF-8",
+                )
+            data = text.encode(now.encoding)
             mode = target.stat().st_mode
             with tempfile.NamedTemporaryFile(
                 dir=target.parent, prefix=f".{target.name}.", delete=False
@@ -46,7 +52,7 @@ class SourceFile:
             character = error.object[error.start : error.end]
             raise SciwrightError(
                 f"The generated code holds {character!r}, which {self.path} cannot hold in its encoding "
-                f"{self.encoding}",
+                f"{now.encoding}",
                 "Save the file as UTF-8",
             ) from None
         except OSError as error:
@@ -75,5 +81,5 @@ def read(path: Path) -> SourceFile:
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
         return SourceFile(path, data.decode(encoding), encoding)
-    except (SyntaxError, UnicodeDecodeError) as error:
+    except (SyntaxError, LookupError, UnicodeError) as error:
         raise UsageError(f"{path} is not text that Python can read ({error})", "Save it as UTF-8") from None

@@ -70,8 +70,10 @@ class Client:
         self.answers[number] = queue.Queue()
         began = time.perf_counter()
         self._send({"id": number, "method": method, "params": params})
-        answer = self.answers.pop(number).get(timeout=60) if number in self.answers else None
-        return answer, time.perf_counter() - began
+        answer = self.answers[number].get(timeout=60)
+        seconds = time.perf_counter() - began
+        del self.answers[number]
+        return answer, seconds
 
     def notify(self, method, params):
         self._send({"method": method, "params": params})

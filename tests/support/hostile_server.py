@@ -30,6 +30,8 @@ class Exchange:
     arrived: float = field(default_factory=time.perf_counter)
     disconnected: float | None = None
     """When the client was seen to be gone (perf_counter)."""
+    left: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    """Set at that time."""
     ended: bool = False
 
     @property
@@ -39,6 +41,7 @@ class Exchange:
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
         await self.writer.drain()
+        await asyncio.sleep(0)  # drain() alone does not let the client run, who shares the event loop
 
     async def reply(
         self, status: int, body: object = b"", headers: dict[str, str] | None = None, reason: str = "Whatever"
@@ -87,7 +90,11 @@ class Exchange:
         with suppress(ConnectionError):
             while await self.reader.read(65536):
                 pass
-        self.disconnected = time.perf_counter()
+        self.leave()
+
+    def leave(self) -> None:
+        self.disconnected = self.disconnected or time.perf_counter()
+        self.left.set()
 
     async def _head(self, status: int, reason: str, headers: dict[str, str]) -> None:
         lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in headers.items())]
@@ -128,6 +135,17 @@ async def silence(exchange: Exchange) -> None:
     await exchange.gone()
 
 
+async def drip(exchange: Exchange) -> None:
+    """Send a piece now and then, for ever, and notice at once when the client has gone."""
+    await exchange.start()
+    await exchange.text("a")
+    watch = asyncio.create_task(exchange.gone())
+    while not watch.done():
+        with suppress(ConnectionError):
+            await exchange.text("b")
+        await asyncio.wait({watch}, timeout=0.05)
+
+
 async def drop(exchange: Exchange) -> None:
     """Read the request and reset the connection."""
     exchange.drop()
@@ -156,10 +174,21 @@ class HostileServer:
         self._models = models
         self._certificate = certificate
         self._tasks: set[asyncio.Task[None]] = set()
+        self._arrived = asyncio.Event()
 
     @property
     def url(self) -> str:
         return f"{'https' if self._certificate else 'http'}://127.0.0.1:{self.port}/v1"
+
+    async def requested(self, count: int = 1) -> None:
+        """Return when `count` requests have come, those for models not counted."""
+        while len(self.requests) < count:
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    async def accept_on(self, port: int) -> asyncio.Server:
+        """Answer on another port too."""
+        return await asyncio.start_server(self._accept, "127.0.0.1", port)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._certificate)
@@ -193,6 +222,8 @@ class HostileServer:
         """Answer one request; return whether the connection can serve another."""
         head = await read_head(reader)
         if head is None:
+            # A TLS greeting where none is expected, for one: real servers answer like this.
+            writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
             return False
         method, target, headers = head
         body = await reader.readexactly(int(headers.get("content-length", 0)))
@@ -203,10 +234,11 @@ class HostileServer:
             script, seen = self._script, self.requests
         behaviour = script[min(len(seen), len(script) - 1)]
         seen.append(exchange)
+        self._arrived.set()
         try:
             await behaviour(exchange)
         except ConnectionError:
-            exchange.disconnected = time.perf_counter()
+            exchange.leave()
             raise
         return exchange.ended
 
@@ -214,15 +246,16 @@ class HostileServer:
 class ForwardProxy:
     """A forward proxy, for plain requests and CONNECT; every host's name leads to `port` on this machine."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, certificate: ssl.SSLContext | None = None) -> None:
         self.targets: list[str] = []
         self.authorizations: list[str | None] = []
         self.port = 0
         self._upstream = port
+        self._certificate = certificate
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._certificate)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -267,7 +300,10 @@ class ForwardProxy:
 async def read_head(reader: asyncio.StreamReader) -> tuple[str, str, dict[str, str]] | None:
     """Return method, target and headers (lower-case names) of the next request, or None at the end."""
     try:
-        text = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        first_byte = await reader.readexactly(1)
+        if not first_byte.isalpha():
+            return None
+        text = (first_byte + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
         return None
     first, *lines = text.split("\r\n")

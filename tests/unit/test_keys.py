@@ -96,7 +96,9 @@ async def test_cancelled_command_is_ended(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     code = f"import os, time\nopen({str(pids)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)"
     task = asyncio.create_task(find_key(command(code)))
-    while not (pids.exists() and pids.read_text()):
+    for _ in range(500):
+        if pids.exists() and pids.read_text():
+            break
         await asyncio.sleep(0.02)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

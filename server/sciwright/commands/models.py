@@ -28,7 +28,9 @@ def show_list(as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "model", "licence", "size", "fetched", box=None, pad_edge=False, header_style="bold")
+    table = Table(
+        "name", "model", "licence", "size", "fetched", box=None, pad_edge=False, header_style="bold"
+    )
     for model, path in rows:
         default = " (default)" if model.name == models.DEFAULT else ""
         size = f"{model.size / 1e6:,.0f} MB"

@@ -11,7 +11,7 @@ from sciwright.lsp.generations import GENERATE
 if TYPE_CHECKING:
     from sciwright.lsp.server import SciwrightServer
 
-KIND = types.CodeActionKind("refactor.rewrite.sciwright")
+KIND = "refactor.rewrite.sciwright"
 TITLE = "Generate code for this task"
 
 

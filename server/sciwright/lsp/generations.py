@@ -61,8 +61,9 @@ def register(server: "SciwrightServer") -> None:
         server.generations.start(uri, _run(server, uri, position.line))
 
     @server.command(CANCEL)
-    def cancel_generations(uri: str | None = None) -> None:
-        server.generations.cancel(uri)
+    def cancel_generations(*uris: str) -> None:
+        for uri in uris or (None,):  # without a document: all of them
+            server.generations.cancel(uri)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def closed(params: types.DidCloseTextDocumentParams) -> None:

@@ -13,10 +13,13 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 ERRORS_ONLY = 1
 """llama.cpp's verbosity; from "debug" on it would log prompts."""
+BATCH = 32
+"""Prompt tokens computed at once. llama.cpp looks for a cancelled request between batches only: with its own
+2,048 it would work on for many seconds, and on a CPU smaller batches cost next to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Order:
     threads: int
     parallel: int
     context: int
-    key: str
+    key: str = field(repr=False)
 
 
 def main() -> None:
@@ -93,6 +96,10 @@ def _parameters(order: Order):  # type: ignore[no-untyped-def]  # xllamacpp has 
     parameters.n_ctx = order.context
     # One pool of context for all candidates: each alone would reserve all of it.
     parameters.kv_unified = True
+    parameters.n_batch = BATCH
+    parameters.n_ubatch = BATCH
+    # Gigabytes for the prompts of long ago: the places remember their last ones anyway.
+    parameters.cache_ram_mib = 0
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
     parameters.api_keys = [order.key]

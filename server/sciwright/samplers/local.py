@@ -12,7 +12,7 @@ from asyncio.subprocess import PIPE, Process
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from sciwright import models
@@ -147,7 +147,7 @@ class LocalSampler:
             start.result()
         finally:
             start.cancel()
-            await asyncio.wait([start])
+            await asyncio.gather(start, return_exceptions=True)
             self._starts.discard(start)
 
     async def _started(self, report: Callable[[Preparing], None]) -> "_Engine":
@@ -183,6 +183,7 @@ class _Engine:
     process: Process
     client: OpenAISampler
     address: str
+    key: str = field(repr=False)
     log: deque[str]
     draining: asyncio.Task[None]
 
@@ -212,7 +213,7 @@ class _Engine:
             return order.key
 
         client = OpenAISampler(f"{base_url}/v1", model=name, key=key, read_timeout=read_timeout)
-        return cls(process, client, base_url.partition("://")[2], log, draining)
+        return cls(process, client, base_url.partition("://")[2], order.key, log, draining)
 
     @property
     def ended(self) -> bool:

@@ -109,10 +109,13 @@ def new_client(
     import httpx
 
     certificates = _system_certificates(endpoint)
+    secure_proxy = proxy is not None and proxy.startswith("https:")
     try:
+        if proxy and not urlsplit(proxy).hostname:
+            raise ValueError
         return httpx.AsyncClient(
             verify=certificates,
-            proxy=httpx.Proxy(proxy, ssl_context=certificates) if proxy else None,
+            proxy=proxy and httpx.Proxy(proxy, ssl_context=certificates if secure_proxy else None),
             trust_env=False,
             timeout=httpx.Timeout(read_timeout, connect=connect_timeout, pool=None),
             # Compression would hold tokens back until a block is full.

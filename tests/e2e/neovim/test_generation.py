@@ -98,15 +98,22 @@ def test_code_has_the_indentation_of_the_task(
     editor.wait_for(lambda: editor.lines == [*above, *task, *code, *below], "indented code")
 
 
-def test_a_task_at_the_end_of_a_file_without_a_line_end(editor: Editor, endpoint: ScriptedEndpoint) -> None:
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"], ids=["none", "lf", "crlf"])
+def test_a_task_on_the_last_line(editor: Editor, endpoint: ScriptedEndpoint, end: str) -> None:
     endpoint.release.set()
     editor.command("set nofixendofline")
-    path = editor.open(text_of([*ABOVE, TASK]).removesuffix("\n"))
+    line_end = end or "\n"
+    before = line_end.join([*ABOVE, TASK]) + end
+    path = editor.open(before)
     editor.go_to(TASK)
     editor.command("SciwrightGenerate")
     editor.wait_for(lambda: editor.lines == [*ABOVE, TASK, *CODE.splitlines()], "code")
     editor.command("write")
-    assert ast.parse(path.read_text(encoding="utf-8"))
+    assert path.read_bytes().decode() == line_end.join([*ABOVE, TASK, *CODE.splitlines()]) + end
+    editor.keys("u")
+    editor.wait_for(lambda: editor.lines == [*ABOVE, TASK], "undone insertion")
+    editor.command("write")
+    assert path.read_bytes().decode() == before
 
 
 def test_no_task_at_the_cursor(editor: Editor) -> None:

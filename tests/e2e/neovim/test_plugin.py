@@ -1,6 +1,7 @@
 """The plugin around the generations: installation, health, help, messages, processes."""
 
 import re
+import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def test_missing_executable_gives_one_message(tmp_path: Path) -> None:
     with Editor(tmp_path / "home", server=["no-such-server", "serve"]) as editor:
         for name in ("a.py", "b.py"):
             (editor.home / name).write_text(TEXT)
-            editor.command(f"edit {editor.home / name}")
+            editor.command(f"edit {name}")
         editor.wait_for(lambda: editor.notifications, "message")
         assert editor.notifications == [MISSING]
         assert not editor.mode["blocking"]
@@ -65,10 +66,21 @@ def test_a_buffer_that_is_not_python(editor: Editor) -> None:
     assert editor.notifications == ["sciwright: this is not a Python buffer (its filetype is 'text')"]
 
 
+def test_a_buffer_without_a_name(editor: Editor, endpoint: ScriptedEndpoint) -> None:
+    endpoint.release.set()
+    editor.command("enew | set filetype=python")
+    editor.keys("i# Task: double x<Esc>")
+    editor.wait_for(lambda: editor.lines == ["# Task: double x"], "typed text")
+    editor.command("SciwrightGenerate")
+    assert editor.notifications == ["sciwright: write this buffer to a file and reopen it with :edit"]
+    editor.command("write a.py | edit | SciwrightGenerate")
+    editor.wait_for(lambda: editor.lines == ["# Task: double x", *CODE.splitlines()], "code")
+
+
 def test_generate_waits_for_a_server_that_is_starting(editor: Editor, endpoint: ScriptedEndpoint) -> None:
     endpoint.release.set()
     (editor.home / "a.py").write_text(TEXT)
-    editor.command(f"edit +2 {editor.home / 'a.py'} | SciwrightGenerate")
+    editor.command("edit +2 a.py | SciwrightGenerate")
     editor.wait_for(lambda: editor.lines == [*TEXT.splitlines(), *CODE.splitlines()], "code")
 
 
@@ -104,7 +116,7 @@ def test_installed_by_runtimepath(tmp_path: Path, endpoint: ScriptedEndpoint) ->
 def test_not_enabled(tmp_path: Path, value: str) -> None:
     with Editor(tmp_path / "home", f"vim.g.sciwright_enable = {value}") as editor:
         (editor.home / "a.py").write_text(TEXT)
-        editor.command(f"edit {editor.home / 'a.py'}")
+        editor.command("edit a.py")
         assert editor.lua("return vim.lsp.is_enabled('sciwright')") is False
         editor.command("lua vim.lsp.enable('sciwright')")
         editor.wait_for(lambda: editor.lua("return #vim.lsp.get_clients({ bufnr = 0 })") == 1, "a server")
@@ -150,6 +162,8 @@ def test_a_server_that_dies_leaves_no_progress(editor: Editor, endpoint: Scripte
     editor.wait_for(lambda: "tokens" in editor.statusline, "statusline")
     for process in editor.children():
         process.kill()
+    time.sleep(1)
+    editor.keys("<CR>")  # Neovim's own message about it takes two lines
     editor.wait_for(lambda: editor.statusline == "", "empty statusline")
     assert editor.lines == TEXT.splitlines()
 

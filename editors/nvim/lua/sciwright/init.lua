@@ -101,6 +101,9 @@ function M.generate()
   if not client then
     return
   end
+  if vim.api.nvim_buf_get_name(bufnr) == '' then
+    return notify('write this buffer to a file and reopen it with :edit', vim.log.levels.WARN)
+  end
   local params = vim.lsp.util.make_range_params(0, client.offset_encoding) --[[@as lsp.CodeActionParams]]
   params.context =
     { diagnostics = {}, only = { KIND }, triggerKind = vim.lsp.protocol.CodeActionTriggerKind.Invoked }
@@ -159,6 +162,7 @@ local function echo(text)
   if vim.fn.strdisplaywidth(text) > vim.v.echospace then
     text = vim.fn.strcharpart(text, 0, vim.v.echospace - 1) .. '…'
   end
+  vim.cmd.redraw() -- Two messages without one between them ask for Enter, too.
   vim.api.nvim_echo({ { text } }, false, {})
 end
 
@@ -193,17 +197,22 @@ function M.on_detach(client_id)
   end
 end
 
---- Handle `workspace/applyEdit`: as Neovim does it, with two differences.
----
---- An edit for an older text is refused aloud, so that the server places the code again (Neovim drops the
---- edit and says that it was applied); and the code is an undo step of its own even while the user types.
+--- Handle `workspace/applyEdit` as Neovim does, with three differences:
+--- an edit for an older text is refused aloud, so that the server can place the code again (Neovim drops it
+--- and answers that it was applied); below the last line, no empty line is added; and the code is an undo step
+--- of its own even while the user types.
 ---@type lsp.Handler
 function M.apply_edit(err, params, ctx)
   for _, change in ipairs(params.edit.documentChanges or {}) do
-    local document = change.textDocument
-    if document and type(document.version) == 'number' then
-      if vim.lsp.util.buf_versions[vim.uri_to_bufnr(document.uri)] > document.version then
-        return { applied = false, failureReason = 'the buffer has changed meanwhile' }
+    local document = change.textDocument -- nil where a file is created, renamed or deleted
+    local bufnr = document and vim.uri_to_bufnr(document.uri)
+    local version = document and document.version
+    if type(version) == 'number' and vim.lsp.util.buf_versions[bufnr] > version then
+      return { applied = false, failureReason = 'the buffer has changed meanwhile' }
+    end
+    for _, edit in ipairs(document and change.edits or {}) do
+      if edit.range.start.line >= vim.api.nvim_buf_line_count(bufnr) then
+        edit.newText = edit.newText:gsub('\r?\n$', '')
       end
     end
   end
@@ -217,6 +226,7 @@ end
 --- Handle `window/showMessage`: through vim.notify, whatever the level is.
 ---@type lsp.Handler
 function M.show_message(_, params)
+  vim.cmd.redraw()
   vim.notify(params.message, math.max(vim.log.levels.ERROR + 1 - params.type, vim.log.levels.TRACE))
 end
 

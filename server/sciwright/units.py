@@ -6,9 +6,8 @@ The source is read with tree-sitter, which copes with a file that is being edite
 import functools
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from sciwright.lexing import lines_in_strings
@@ -150,13 +149,13 @@ def _units(block: "Node", source: bytes, inside: int) -> Iterator[Unit]:
                 statements = []
             if node.start_byte <= inside < node.end_byte:
                 path = _path(node, inside)
-                if path:
+                end = _line_start(source, inside)
+                if path[-1].type == "block":
                     inner = path[-1]
-                    # A `match` without cases has a block that starts on its own line.
+                    # Not the block's own start: a `match` without cases has one that starts on its line.
                     end = _line_start(source, min(n.start_byte for n in inner.children))
-                    yield _unit(source, [*statements, *_header(path)], end, path)
-                elif node.start_byte < (end := _line_start(source, inside)):  # text that makes no sense
-                    yield _unit(source, [*statements, node], end)
+                if inner or node.start_byte < end:  # else it is the stand-in itself
+                    yield _unit(source, [*statements, node], end, path)
                 statements = []
                 break
             statements.append(node)
@@ -170,37 +169,33 @@ def _line_start(source: bytes, offset: int) -> int:
 
 
 def _path(node: "Node", inside: int) -> list["Node"]:
-    """Return the nodes from `node` down to the first block that holds the byte `inside`, or []."""
-    path = [node]
-    while path[-1].type != "block":
-        holders = [n for n in path[-1].children if n.start_byte <= inside < n.end_byte]
-        if not holders:
-            return []
-        path.append(holders[0])
+    """Return the nodes that hold the byte `inside`, from `node` down to the first block.
+
+    Where the text makes no sense they end with another node: an open bracket takes in what is below it.
+    """
+    path = []
+    holder: Node | None = node
+    while holder:
+        path.append(holder)
+        if holder.type == "block":
+            break
+        holder = next((n for n in holder.children if n.start_byte <= inside < n.end_byte), None)
     return path
-
-
-def _header(path: list["Node"]) -> Iterator["Node"]:
-    """Yield the parts of a compound statement that stand beside the path down to its block."""
-    for node, below in pairwise(path):
-        if node.type in _DEFINITIONS:
-            yield node  # for its name
-        yield from (child for child in node.children if child.end_byte <= below.start_byte)
 
 
 def _unit(source: bytes, nodes: list["Node"], end: int, path: Sequence["Node"] = ()) -> Unit:
     """Return the unit of `nodes`, up to the byte `end`; `path` leads to the block that it introduces."""
-    start = _line_start(source, min(node.start_byte for node in (*nodes, *path[:1])))
+    start = _line_start(source, nodes[0].start_byte)
     text = source[start:end].decode()
-    bindings = list(_bindings(nodes, b":=" in source[start:end]))
+    bindings = list(_bindings(nodes, end, path, has_walrus=":=" in text))
     return Unit(
         text=text,
-        short=text if len(text) <= _ALWAYS_SHORT else _without_details(source, start, end, path[:1] or nodes),
+        short=text if len(text) <= _ALWAYS_SHORT else _without_details(source, start, end, nodes),
         binds=frozenset(name for name, _ in bindings),
         uses=frozenset(WORD.findall(text[:_LONGEST_LINE])),
         imports={name: origin for name, origin in bindings if origin},
         is_comment=all(node.type == "comment" for node in nodes),
-        is_header=bool(path),
+        is_header=bool(path) and path[-1].type == "block",
         function=_function_header(source, path),
     )
 
@@ -237,15 +232,24 @@ def _text(node: "Node | None") -> str:
     return node.text.decode() if node and node.text else ""
 
 
-def _bindings(nodes: Iterable["Node"], has_walrus: bool) -> Iterator[tuple[str, str]]:
-    """Yield the names that `nodes` bind in their scope, each with what it stands for if it is imported."""
-    rest = [*reversed([*nodes])]
+def _bindings(
+    nodes: Sequence["Node"], end: int, path: Sequence["Node"], *, has_walrus: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield the names that `nodes` bind above `end`, each with what it stands for if it is imported.
+
+    The scopes on `path` are looked into, others are not.
+    """
+    rest = [*reversed(nodes)]
     while rest:
         node = rest.pop()
+        if node.start_byte >= end:
+            continue
         if node.type in _IMPORTS:
             yield from _imported(node)
         elif node.type in _DEFINITIONS:
             yield _text(node.child_by_field_name("name")), ""
+            if node in path:
+                rest.extend(reversed(node.children))
         elif node.type in _TARGET_NODES:
             yield from ((name, "") for name in _target_names(node))
         else:

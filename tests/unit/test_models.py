@@ -137,14 +137,14 @@ async def test_a_cache_that_cannot_be_made_is_an_error_with_a_mend(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SCIWRIGHT_CACHE", str(tmp_path / "file" / "models"))
-    with pytest.raises(ModelError, match="cannot be stored in .*SCIWRIGHT_CACHE"):
+    with pytest.raises(ModelError, match=r"cannot be stored in .*SCIWRIGHT_CACHE"):
         await models.pull(models.DEFAULT)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is read-only for root")
 async def test_a_read_only_cache_is_an_error_with_a_mend(cache: Path) -> None:
     cache.chmod(0o500)
-    with pytest.raises(ModelError, match="Permission denied.*SCIWRIGHT_CACHE"):
+    with pytest.raises(ModelError, match=r"Permission denied.*SCIWRIGHT_CACHE"):
         await models.pull("small")
 
 

@@ -55,8 +55,8 @@ def main() -> None:
     try:
         server = xllamacpp.Server(_parameters(order))
     except RuntimeError:
-        # llama.cpp has said why on stderr.
-        os._exit(1)
+        # llama.cpp says why on stderr; a thread of its own writes that, which a quick exit would cut off.
+        sys.exit(1)
     print(json.dumps({"address": server.listening_address}), flush=True)
     threading.Event().wait()
 
@@ -107,6 +107,8 @@ def _parameters(order: Order):  # type: ignore[no-untyped-def]  # xllamacpp has 
     parameters.ui = False
     parameters.offline = True
     parameters.warmup = False
+    # The sizes are chosen above; trying out what fits would double the time to load.
+    parameters.fit_params = False
     parameters.verbosity = ERRORS_ONLY
     return parameters
 

@@ -1,6 +1,7 @@
 """The sampler that runs a model on this machine, in a child process of its own (see `engine`)."""
 
 import asyncio
+import importlib
 import json
 import math
 import os
@@ -9,7 +10,6 @@ import secrets
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -25,7 +25,7 @@ PARALLEL = 8
 CONTEXT = 8192
 END_SECONDS = 1.0
 DEATH_SECONDS = 0.5
-KEPT_LINES = 50
+KEPT_LOG = 2**14
 FETCHING = "fetching the model"
 LOADING = "loading the model"
 
@@ -184,7 +184,7 @@ class _Engine:
     client: OpenAISampler
     address: str
     key: str = field(repr=False)
-    log: deque[str]
+    log: bytearray
     draining: asyncio.Task[None]
 
     @classmethod
@@ -196,14 +196,16 @@ class _Engine:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        log: deque[str] = deque(maxlen=KEPT_LINES)
+        log = bytearray()
         draining = asyncio.create_task(_drain(process.stderr, log))
         try:
             process.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
+            # What the client needs takes a while to import: better now, while the engine loads the model.
+            await asyncio.to_thread(importlib.import_module, "httpx")
             answer = await process.stdout.readline()
             if not answer:
                 await asyncio.wait([draining])
-                raise _not_loaded(order, await process.wait(), list(log))
+                raise _not_loaded(order, await process.wait(), _lines(log))
         except BaseException:
             await _end(process, draining)
             raise
@@ -229,7 +231,7 @@ class _Engine:
     def last_words(self) -> str:
         """How the process ended. Its log is quoted only where it cannot hold a prompt."""
         words = _ending(self.process.returncode)
-        asserted = [line for line in self.log if re.match(r"\S+: GGML_ASSERT|\S*bad_alloc", line)]
+        asserted = [line for line in _lines(self.log) if re.match(r"\S+: GGML_ASSERT|\S*bad_alloc", line)]
         return f"{words}; {asserted[-1]}" if asserted else words
 
     async def aclose(self) -> None:
@@ -238,10 +240,15 @@ class _Engine:
         await _end(self.process, self.draining)
 
 
-async def _drain(stream: asyncio.StreamReader, log: deque[str]) -> None:
-    """Keep the last lines of the engine's log, so that it never waits for someone to read it."""
+async def _drain(stream: asyncio.StreamReader, log: bytearray) -> None:
+    """Keep the end of the engine's log, so that the engine never waits for someone to read it."""
     while chunk := await stream.read(2**16):
-        log.extend(chunk.decode("utf-8", "replace").splitlines())
+        log += chunk
+        del log[:-KEPT_LOG]
+
+
+def _lines(log: bytearray) -> list[str]:
+    return log.decode("utf-8", "replace").splitlines()
 
 
 async def _end(process: Process, draining: asyncio.Task[None]) -> None:

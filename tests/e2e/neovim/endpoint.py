@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
+_SECONDS_BETWEEN_PIECES = 0.03
 MODEL = "scripted"
 CODE = "mean = x.mean()\nif mean > 4:\n    print(mean)"
 
@@ -58,6 +59,7 @@ def serve(endpoint: ScriptedEndpoint) -> Iterator[ScriptedEndpoint]:
             *first, last = (endpoint.code[i : i + 4] for i in range(0, len(endpoint.code), 4))
             for piece in first:
                 self._send({"delta": {"content": piece}, "finish_reason": None})
+                endpoint.release.wait(_SECONDS_BETWEEN_PIECES)
             endpoint.asked.set()
             while not endpoint.release.wait(0.02):
                 if _closed(self.connection):

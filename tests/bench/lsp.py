@@ -121,7 +121,10 @@ def document():
     return "\n".join(lines) + "\n"
 
 
-def code_action_times(client, uri, rounds, version=itertools.count(2)):
+VERSIONS = itertools.count(2)
+
+
+def code_action_times(client, uri, rounds):
     """Return the seconds of code actions on task lines, with a keystroke before each."""
     times = []
     for n in range(rounds):
@@ -130,7 +133,7 @@ def code_action_times(client, uri, rounds, version=itertools.count(2)):
         change = {"range": {"start": place, "end": place}, "text": " "}
         client.notify(
             "textDocument/didChange",
-            {"textDocument": {"uri": uri, "version": next(version)}, "contentChanges": [change]},
+            {"textDocument": {"uri": uri, "version": next(VERSIONS)}, "contentChanges": [change]},
         )
         position = {"line": line, "character": 3}
         answer, seconds = client.request(
@@ -158,7 +161,9 @@ def measure(runs):
     results = {
         "initialize, bare pygls (ms)": 1e3 * statistics.median(s for s, _ in bare),
         "initialize, sciwright (ms)": 1e3 * statistics.median(s for s, _ in ours),
-        "initialize, ratio (asked: < 1.5)": statistics.median(a / b for (a, _), (b, _) in zip(ours, bare)),
+        "initialize, ratio (asked: < 1.5)": statistics.median(
+            a / b for (a, _), (b, _) in zip(ours, bare, strict=True)
+        ),
         "resident, bare pygls (MB)": statistics.median(m for _, m in bare),
         "resident, sciwright (MB, asked: < 65)": statistics.median(m for _, m in ours),
     }

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from support.hostile_server import HostileServer, answer, drop, silence, status
 
 pytestmark = pytest.mark.slow
@@ -179,9 +180,7 @@ async def test_dead_endpoint_and_silent_endpoint(demo, tmp_path):
     assert (result.code, result.out) == (1, "")
     assert "127.0.0.1:9" in result.err
     async with HostileServer(silence) as server:
-        result = await sciwright(
-            "generate", demo, server=server, home=tmp_path, SCIWRIGHT_READ_TIMEOUT="0.2"
-        )
+        result = await sciwright("generate", demo, server=server, home=tmp_path, SCIWRIGHT_READ_TIMEOUT="0.2")
     assert result.code == 1
 
 

@@ -58,7 +58,9 @@ class Editor:
         self.texts[uri] = text
         self._tell_change(uri, types.TextDocumentContentChangeWholeDocument(text))
 
-    async def code_actions(self, uri: str, line: int, only: list[str] | None = None) -> list[types.CodeAction]:
+    async def code_actions(
+        self, uri: str, line: int, only: list[str] | None = None
+    ) -> list[types.CodeAction]:
         place = types.Position(line, 0)
         return await self.client.text_document_code_action_async(
             types.CodeActionParams(
@@ -128,7 +130,9 @@ class Editor:
         encoding = self.client_encoding
         units = 0
         while units < place.character:
-            units += len(text[offset].encode(encoding)) // (1 if encoding == "utf-8" else int(encoding[4:6]) // 8)
+            units += len(text[offset].encode(encoding)) // (
+                1 if encoding == "utf-8" else int(encoding[4:6]) // 8
+            )
             offset += 1
         return offset
 
@@ -161,9 +165,9 @@ async def editing(
         types.Command | types.CodeAction,
         lambda value, _: client.protocol._converter.structure(value, types.CodeAction),
     )
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("SCIWRIGHT_ENDPOINT")} | (
-        environment or {}
-    )
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith("SCIWRIGHT_ENDPOINT")
+    } | (environment or {})
     await client.start_io(*(command or SERVE), env=environment)
     editor = Editor(client)
     editor.encoding = encoding

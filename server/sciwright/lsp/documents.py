@@ -10,8 +10,8 @@ from pygls.workspace import ServerTextPosition, TextDocument
 from sciwright.lines import split_lines
 from sciwright.tasks import Task, find_tasks
 
-# pygls splits lines with str.splitlines, which also breaks at form feeds, U+2028 and others: from the first of
-# them on, the server's copy of a document would drift away from the editor's with each change.
+# pygls splits lines with str.splitlines, which also breaks at form feeds, U+2028 and others: from the first
+# of them on, the server's copy of a document would drift away from the editor's with each change.
 setattr(TextDocument, "lines", property(lambda self: tuple(split_lines(self.source))))  # noqa: B010
 
 

@@ -28,6 +28,7 @@ DEATH_SECONDS = 0.5
 KEPT_LOG = 2**14
 FETCHING = "fetching the model"
 LOADING = "loading the model"
+WAITING = "waiting for another answer"
 
 
 class LocalSampler:
@@ -60,6 +61,9 @@ class LocalSampler:
         self._engine: _Engine | None = None
         self._starting = asyncio.Lock()
         self._starts: set[asyncio.Task[_Engine]] = set()
+        # One request after the other: together they take as long, and what is computed together comes out
+        # a little different, so that no seed would repeat it.
+        self._turn = asyncio.Lock()
 
     @property
     def name(self) -> str:
@@ -75,6 +79,23 @@ class LocalSampler:
             ModelError: The weights cannot be fetched or loaded.
             UsageError: There is no such model.
         """
+        if self._turn.locked():
+            yield Preparing(WAITING)
+        async with self._turn, aclosing(self._sample_all(request)) as events:
+            async for event in events:
+                yield event
+
+    async def aclose(self) -> None:
+        """End the engine; the next `sample` starts it again."""
+        for start in self._starts:
+            start.cancel()
+        async with self._starting:
+            engine, self._engine = self._engine, None
+            if engine is not None:
+                await engine.aclose()
+
+    async def _sample_all(self, request: SampleRequest) -> AsyncGenerator[SampleEvent, None]:
+        """Yield the events of all candidates, in as many rounds as it takes."""
         # More candidates than the engine has places, or room for, come in several rounds.
         width = max(1, min(PARALLEL, CONTEXT * 3 // 4 // request.max_tokens))
         usages: list[Usage] = []
@@ -92,15 +113,6 @@ class LocalSampler:
                         yield event
         if usages:
             yield Usage(sum(u.prompt_tokens for u in usages), sum(u.completion_tokens for u in usages))
-
-    async def aclose(self) -> None:
-        """End the engine; the next `sample` starts it again."""
-        for start in self._starts:
-            start.cancel()
-        async with self._starting:
-            engine, self._engine = self._engine, None
-            if engine is not None:
-                await engine.aclose()
 
     async def _sample_part(self, request: SampleRequest) -> AsyncGenerator[SampleEvent, None]:
         """Yield the events of as many candidates as the engine draws at once."""

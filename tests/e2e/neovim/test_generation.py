@@ -158,6 +158,20 @@ def test_long_progress_does_not_ask_for_enter(editor: Editor) -> None:
     assert editor.screen()[-1].startswith("sciwright: Fetching: long long")
 
 
+def test_messages_at_one_moment_do_not_ask_for_enter(editor: Editor) -> None:
+    editor.open(text_of(BEFORE))
+    messages = """
+        local client = vim.lsp.get_clients({ name = 'sciwright' })[1]
+        for number = 1, 3 do
+          local value = { kind = 'report', title = 'Generating', message = 'part ' .. number }
+          require('sciwright').on_progress(client.id, { token = 't', value = value })
+          client.handlers['window/showMessage'](nil, { type = 1, message = 'Failed: ' .. number })
+        end
+    """
+    editor.nvim.command("lua vim.schedule(function() " + " ".join(messages.split()) + " end)")
+    editor.wait_for(lambda: editor.screen()[-1] == "Failed: 3", "last message")
+
+
 def test_progress_can_be_switched_off(tmp_path: Path, endpoint: ScriptedEndpoint) -> None:
     config = "require('sciwright').setup({ progress = false })"
     with Editor(tmp_path / "home", config, settings={"endpoint": endpoint.url}) as editor:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from lsprotocol import types
+
 from support.editor import KIND, editing
 from support.hostile_server import HostileServer, answer, silence, status
 
@@ -230,7 +231,10 @@ async def test_task_without_text():
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["file:///other.py", {"line": 0, "character": 0}], "not open"), (["URI", {"line": 99, "character": 0}], "line 100")],
+    [
+        (["file:///other.py", {"line": 0, "character": 0}], "not open"),
+        (["URI", {"line": 99, "character": 0}], "line 100"),
+    ],
 )
 async def test_command_for_a_place_without_task(arguments, words):
     async with editing() as editor:

@@ -224,7 +224,7 @@ def _function_header(source: bytes, path: Sequence["Node"]) -> str:
         if node.type == "function_definition":
             colons = [child.end_byte for child in node.children if child.type == ":"]
             start = _line_start(source, path[0].start_byte)
-            return textwrap.dedent(source[start : colons[0]].decode()) if colons else ""
+            return textwrap.dedent(source[start : colons[0]].decode()).strip() if colons else ""
     return ""
 
 

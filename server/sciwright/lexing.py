@@ -23,6 +23,26 @@ _COMMENT_OR_STRING = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+# Text that leaves no string open. One match of it reaches from the top to a given "#", or stops at the string
+# that holds the "#": a lot faster than going from token to token.
+_NO_OPEN_STRING = re.compile(
+    r"""(?:
+      [^\#"']++
+    | \#[^\r\n]*+
+    | \"\"\" (?: [^"\\]++ | \\(?:\r\n|.) | "(?!"") )*+ \"\"\"
+    | '''    (?: [^'\\]++ | \\(?:\r\n|.) | '(?!'') )*+ '''
+    | "(?!"") (?: [^"\\\r\n]++ | \\(?:\r\n|.) )*+ (?:"|(?=[\r\n]))
+    | '(?!'') (?: [^'\\\r\n]++ | \\(?:\r\n|.) )*+ (?:'|(?=[\r\n]))
+    )*+""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def starts_comment(text: str, offset: int) -> bool:
+    """Return whether the "#" at `offset`, the first one of its line's text, starts a comment."""
+    match = _NO_OPEN_STRING.match(text, 0, offset)
+    return match is not None and match.end() == offset
+
 
 def comment_offsets(text: str) -> Iterator[int]:
     """Yield where the "#" of each comment stands; a "#" inside a string starts none."""

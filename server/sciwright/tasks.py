@@ -11,9 +11,10 @@ a cell marker (`# %%`). "# Task:" inside a string is no task.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sciwright.lexing import comment_offsets
+from sciwright.lexing import comment_offsets, starts_comment
 from sciwright.lines import split_lines
 
 # Its indentation is what Python counts: a form feed, or a byte order mark, starts the line anew.
@@ -66,11 +67,28 @@ def find_tasks(text: str, trigger: str = "Task") -> list[Task]:
     return [_read_task(lines, triggers[o], pattern) for o in comment_offsets(text) if o in triggers]
 
 
-def task_at(text: str, line: int, trigger: str = "Task") -> Task | None:
-    """Return the task whose comment covers `line` (from 0), or None."""
-    for task in find_tasks(text, trigger):
-        if task.first_line <= line <= task.last_line:
-            return task
+def task_at(text: str, line: int, trigger: str = "Task", *, lines: Sequence[str] = ()) -> Task | None:
+    """Return the task whose comment covers `line` (from 0), or None.
+
+    It looks no farther than it must: editors ask at each move of the cursor.
+
+    Args:
+        text: Python source, complete or not.
+        line: Any line of the comment.
+        trigger: The word before the colon.
+        lines: The lines of `text` where the caller has them already.
+    """
+    lines = lines or split_lines(text)
+    pattern = _trigger_pattern(trigger)
+    first = line
+    while 0 <= first < len(lines) and _COMMENT_LINE.match(lines[first]):
+        if start := pattern.match(lines[first]):
+            offset = sum(map(len, lines[:first])) + start.end("indent")
+            if not starts_comment(text, offset):
+                return None
+            task = _read_task(lines, first, pattern)
+            return task if line <= task.last_line else None
+        first -= 1
     return None
 
 
@@ -78,7 +96,7 @@ def _trigger_pattern(trigger: str) -> re.Pattern[str]:
     return re.compile(rf"{_BEFORE_COMMENT}#++[ \t]*+(?i:{re.escape(trigger)})[ \t]*+:(?P<text>[^\r\n]*)")
 
 
-def _read_task(lines: list[str], first: int, trigger: re.Pattern[str]) -> Task:
+def _read_task(lines: Sequence[str], first: int, trigger: re.Pattern[str]) -> Task:
     start = trigger.match(lines[first])
     assert start
     words = [start["text"].strip()]

@@ -274,9 +274,9 @@ def test_one_line_of_five_megabytes() -> None:
         (f"if x == [{data}]: y = 1", "..."),
         (f"print([{data}])", "..."),
     ]:
-        started = time.perf_counter()
+        started = time.process_time()
         context = context_of(f"def f():\n    {line}\n    z = 1\n", indent="    ")
-        assert time.perf_counter() - started < 1.5
+        assert time.process_time() - started < 1.5
         assert context.source == f"def f():\n    {short}\n    z = 1\n"
         assert context.names[-1] == "z"
 
@@ -292,9 +292,9 @@ def test_one_line_of_five_megabytes() -> None:
     ids=["chain", "one name", "open bracket", "function"],
 )
 def test_ten_thousand_statements(statements: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     context = context_of(statements, task="plot value9999 and x", budget=1000)
-    assert time.perf_counter() - started < 1.5
+    assert time.process_time() - started < 1.5
     assert token_estimate(context.source) <= 1000
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sciwright.lexing import comment_offsets, lines_in_strings
+from sciwright.lexing import comment_offsets, lines_in_strings, starts_comment
 from support.tokens import tokens_of
 
 FRAGMENTS = st.sampled_from(
@@ -45,3 +45,14 @@ def test_comments_are_those_of_the_tokenizer(text: str) -> None:
 )
 def test_lines_in_strings(text: str, lines: set[int]) -> None:
     assert lines_in_strings(text) == lines
+
+
+@given(
+    st.lists(
+        st.sampled_from(["'", '"', '"""', "'''", "\\", "\n", "\r\n", "#", "# x", " ", "a", "f("]), max_size=25
+    ).map("".join)
+)
+def test_a_comment_on_a_line_of_its_own_is_found_both_ways(text):
+    text += "\n# Task: x"
+    offset = len(text) - len("# Task: x")
+    assert starts_comment(text, offset) == (offset in set(comment_offsets(text)))

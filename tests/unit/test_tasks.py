@@ -235,6 +235,6 @@ SIZE = 2_000_000
     ids=["open string", "quotes", "many", "hashes", "apostrophes", "backslashes", "blanks", "one line"],
 )
 def test_two_megabytes_take_no_more_than_two_seconds(text: str, tasks: int) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(find_tasks(text)) == tasks
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
-from sciwright.lsp.documents import client_position, tasks_in
+from sciwright.lsp.documents import task_in
 from sciwright.lsp.generations import GENERATE
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ def register(server: "SciwrightServer") -> None:
         if not _wanted(params.context.only):
             return []
         document = server.workspace.get_text_document(params.text_document.uri)
-        for task in tasks_in(document.source, server.settings.trigger):
-            if task.first_line <= params.range.end.line and params.range.start.line <= task.last_line:
-                position = client_position(document, task.first_line, len(task.indent))
+        for line in {params.range.start.line, params.range.end.line}:
+            if task := task_in(document, line, server.settings.trigger):
+                # Its indentation is white space, of the same length in every position encoding.
+                position = types.Position(task.first_line, len(task.indent))
                 command = types.Command(TITLE, GENERATE, arguments=[params.text_document.uri, position])
                 return [types.CodeAction(TITLE, kind=KIND, command=command)]
         return []

@@ -8,11 +8,18 @@ from pygls.lsp.server import LanguageServer
 from pygls.workspace import ServerTextPosition, TextDocument
 
 from sciwright.lines import split_lines
-from sciwright.tasks import Task, find_tasks
+from sciwright.tasks import Task, task_at
+
+
+@functools.lru_cache(maxsize=8)
+def lines_of(source: str) -> tuple[str, ...]:
+    """Return the lines of a document's text; a keystroke and the request that follows it split it once."""
+    return tuple(split_lines(source))
+
 
 # pygls splits lines with str.splitlines, which also breaks at form feeds, U+2028 and others: from the first
 # of them on, the server's copy of a document would drift away from the editor's with each change.
-setattr(TextDocument, "lines", property(lambda self: tuple(split_lines(self.source))))  # noqa: B010
+setattr(TextDocument, "lines", property(lambda self: lines_of(self.source)))  # noqa: B010
 
 
 def find_open(server: LanguageServer, uri: str) -> TextDocument | None:
@@ -21,10 +28,9 @@ def find_open(server: LanguageServer, uri: str) -> TextDocument | None:
     return documents.get(unquote(uri))
 
 
-@functools.lru_cache(maxsize=32)
-def tasks_in(source: str, trigger: str) -> tuple[Task, ...]:
-    """Return the tasks of a document's text; asked again for the same text, it answers at once."""
-    return tuple(find_tasks(source, trigger))
+def task_in(document: TextDocument, line: int, trigger: str) -> Task | None:
+    """Return the task whose comment covers `line` of the document."""
+    return task_at(document.source, line, trigger, lines=document.lines)
 
 
 def client_position(document: TextDocument, line: int, character: int) -> types.Position:

@@ -11,7 +11,7 @@ from pygls.workspace import TextDocument
 
 from sciwright.edits import find_again, insert_below
 from sciwright.errors import SciwrightError, UsageError
-from sciwright.lsp.documents import client_position, find_open, tasks_in
+from sciwright.lsp.documents import client_position, find_open, task_in
 from sciwright.lsp.progress import Report, work_done_progress
 from sciwright.samplers.protocol import Preparing, Token
 from sciwright.settings import Settings
@@ -26,7 +26,8 @@ GENERATE = "sciwright.generate"
 CANCEL = "sciwright.cancel"
 
 _EDIT_ATTEMPTS = 5
-_SECONDS_BETWEEN_EDIT_ATTEMPTS = 0.1
+# An editor may hold its changes back for a while (Neovim: 0.15 s).
+_SECONDS_BETWEEN_EDIT_ATTEMPTS = 0.3
 
 
 class Generations:
@@ -97,9 +98,8 @@ def _find_task(
     document = find_open(server, uri)
     if document is None:
         raise UsageError("The document is not open")
-    for task in tasks_in(document.source, settings.trigger):
-        if task.first_line <= line <= task.last_line:
-            return document, task
+    if task := task_in(document, line, settings.trigger):
+        return document, task
     raise UsageError(f"There is no task comment on line {line + 1}", f"Write one: # {settings.trigger}: ...")
 
 
@@ -115,7 +115,7 @@ async def _generate(
         async for event in events:
             if isinstance(event, Token):
                 tokens += 1
-                report(f"{tokens} tokens")
+                report("1 token" if tokens == 1 else f"{tokens} tokens")
             elif isinstance(event, Preparing):
                 report(event.message, event.fraction)
             elif isinstance(event, Done):

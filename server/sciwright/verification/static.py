@@ -14,7 +14,7 @@ def check(code: str, *, at_top_level: bool = True) -> Verdict:
         at_top_level: Whether it goes to the left margin, where `return` and the like make no sense.
     """
     if not code.strip():
-        return Verdict(Tier.REJECTED, "the model's answer holds no code")
+        return Verdict(Tier.REJECTED, "it holds no code")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the candidate's text, not of ours
@@ -26,9 +26,9 @@ def check(code: str, *, at_top_level: bool = True) -> Verdict:
     except (ValueError, RecursionError, MemoryError) as error:
         return Verdict(Tier.REJECTED, f"it cannot be parsed ({str(error) or type(error).__name__})")
     if not tree.body:
-        return Verdict(Tier.REJECTED, "the model's answer holds only comments")
+        return Verdict(Tier.REJECTED, "it holds only comments")
     if all(map(_does_nothing, tree.body)):
-        return Verdict(Tier.REJECTED, "the model's answer does nothing")
+        return Verdict(Tier.REJECTED, "it does nothing")
     return Verdict(Tier.PARSED)
 
 

@@ -291,7 +291,7 @@ def test_cut_code_keeps_whole_statements(code: str, data: st.DataObject) -> None
 def test_a_megabyte_ends_soon(raw: str, truncated: bool) -> None:
     began = time.process_time()
     candidate = clean(raw, task="smooth y", context=CONTEXT * 100, truncated=truncated)
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - began < 5.0
     assert len(candidate.code) <= MAX_CHARACTERS
 
 

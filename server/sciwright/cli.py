@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -31,15 +30,6 @@ Model = Annotated[str | None, typer.Option(help="Model to use instead of the one
 Endpoint = Annotated[str | None, typer.Option(help="OpenAI-compatible server to use, with its /v1.")]
 
 
-class LogLevel(StrEnum):
-    """How much `sciwright serve` logs."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
 @app.callback(invoke_without_command=True)
 def _version(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
@@ -49,23 +39,14 @@ def _version(
         raise typer.Exit
 
 
-@app.command()
-def serve(
-    stdio: Annotated[
-        bool, typer.Option("--stdio", help="Speak over stdin and stdout (the default).")
-    ] = False,
-    tcp: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Listen for one client.")] = None,
-    log_level: Annotated[LogLevel, typer.Option(help="Only debug logs buffer text.")] = LogLevel.WARNING,
-    log_file: Annotated[Path | None, typer.Option(help="Log to a file instead of stderr.")] = None,
-) -> None:
-    """Run the language server."""
-    with _errors_reported():
-        if stdio and tcp:
-            raise UsageError("--stdio and --tcp exclude each other")
-        address = _address(tcp) if tcp else None
-        from sciwright.lsp.main import serve as serve_lsp
+@app.command(
+    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def serve(context: typer.Context) -> None:
+    """Run the language server (`sciwright serve --help` shows its options)."""
+    from sciwright.lsp.main import main as serve_lsp
 
-        serve_lsp(address, log_level, log_file)
+    serve_lsp(context.args)
 
 
 @app.command()
@@ -151,11 +132,6 @@ def doctor(as_json: Json = False, model: Model = None, endpoint: Endpoint = None
         raise typer.Exit(_run(show(settings, problems, as_json)))
 
 
-def main() -> None:
-    """Entry point of the console script."""
-    app()
-
-
 def _settings(**options: Any) -> Any:
     """Return the settings with the command line's options applied; complaints go to stderr."""
     settings, problems = _settings_and_problems(**options)
@@ -172,13 +148,6 @@ def _settings_and_problems(**options: Any) -> tuple[Any, list[str]]:
     if wrong:
         raise UsageError(wrong[0])
     return settings, problems
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65_535:
-        raise UsageError(f"{text!r} is not of the form HOST:PORT", "For example 127.0.0.1:2087")
-    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -15,7 +15,7 @@ FRAGMENTS = st.sampled_from(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(FRAGMENTS, max_size=12).map("".join))
 def test_comments_are_those_of_the_tokenizer(text: str) -> None:
     starts = [0]

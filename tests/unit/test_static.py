@@ -50,6 +50,7 @@ def test_code_that_does_something_is_parsed(code: str) -> None:
         ("x = 1\nbreak", "line 2: 'break' outside loop"),
         ("def f():\n    yield = 1", "line 2: "),
         ("nonlocal x", "line 1: nonlocal declaration not allowed"),
+        ("f(a=1, a=2)", "line 1: keyword argument repeated"),
         ("x = '\ud800'", "cannot be parsed"),
         ("x = 1\0", "null bytes"),
         ("(" * 300, "too many nested parentheses"),

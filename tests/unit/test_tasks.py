@@ -180,7 +180,7 @@ FRAGMENTS = st.sampled_from([
 # fmt: on
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(FRAGMENTS, max_size=12).map("".join))
 def test_tasks_are_the_comments_that_pythons_tokenizer_finds(text: str) -> None:
     expected = [
@@ -196,7 +196,7 @@ def test_tasks_are_the_comments_that_pythons_tokenizer_finds(text: str) -> None:
 CHARACTERS = st.characters() | st.sampled_from("#'\"\\\r\n\t\f :\x00\ud800\ufeff")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(CHARACTERS) | st.lists(FRAGMENTS).map("".join))
 def test_any_text_can_be_searched(text: str) -> None:
     lines = split_lines(text)
@@ -207,6 +207,15 @@ def test_any_text_can_be_searched(text: str) -> None:
         for line in lines[task.first_line : task.last_line + 1]:
             assert line.lstrip(" \t\f\ufeff").startswith("#")
         below = task.last_line + 1
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(FRAGMENTS).map("".join))
+def test_the_task_at_a_line_is_the_one_that_a_search_of_the_text_finds(text: str) -> None:
+    tasks = find_tasks(text)
+    for line in range(-1, len(split_lines(text)) + 2):
+        covering = [task for task in tasks if task.first_line <= line <= task.last_line]
+        assert task_at(text, line) == (covering[0] if covering else None)
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\r"])
@@ -237,4 +246,5 @@ SIZE = 2_000_000
 def test_two_megabytes_take_no_more_than_two_seconds(text: str, tasks: int) -> None:
     started = time.process_time()
     assert len(find_tasks(text)) == tasks
+    task_at(text, len(split_lines(text)) - 1)
     assert time.process_time() - started < 2

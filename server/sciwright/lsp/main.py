@@ -1,15 +1,40 @@
-"""Runs the language server over stdio or TCP, with its log."""
+"""`sciwright serve`: the language server over stdio or TCP, with its log."""
 
+import argparse
 import logging
 import sys
 from pathlib import Path
 
-from sciwright.errors import UsageError
+from sciwright.errors import SciwrightError, UsageError
 from sciwright.lsp.server import create_server
 from sciwright.settings import load
 
 # They log message bodies (buffer text) at INFO.
 _TALKATIVE = ("pygls", "httpx", "httpcore", "asyncio")
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command `sciwright serve` and exit: 0 done, 1 the work failed, 2 wrong use."""
+    parser = argparse.ArgumentParser(prog="sciwright serve", description="Run the language server.")
+    transport = parser.add_mutually_exclusive_group()
+    transport.add_argument("--stdio", action="store_true", help="speak over stdin and stdout (the default)")
+    transport.add_argument("--tcp", metavar="HOST:PORT", help="listen for one client")
+    levels = ["debug", "info", "warning", "error"]
+    parser.add_argument("--log-level", choices=levels, default="warning", help="only debug logs buffer text")
+    parser.add_argument("--log-file", type=Path, help="log to a file instead of stderr")
+    options = parser.parse_args(arguments)
+    try:
+        serve(_address(options.tcp) if options.tcp else None, options.log_level, options.log_file)
+    except SciwrightError as error:
+        print(f"sciwright: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65_535:
+        raise UsageError(f"{text!r} is not of the form HOST:PORT", "For example 127.0.0.1:2087")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def serve(address: tuple[str, int] | None, log_level: str, log_file: Path | None) -> None:

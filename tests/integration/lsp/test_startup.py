@@ -22,12 +22,13 @@ HEAVY = {
     "httpx",
     "tree_sitter",
     "rich",
+    "typer",
 }
 
 
 def test_nothing_heavy_is_imported_by_the_start():
     code = (
-        "import sys; from sciwright.cli import app; from sciwright.lsp.main import serve; "
+        "import sys; import sciwright.__main__; from sciwright.lsp.main import main; "
         "from sciwright.lsp.server import create_server; create_server(); print(*sys.modules)"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
